@@ -15,6 +15,7 @@ help:
 	@echo '                     bugs (U=plain: a fast one); scripts/vm -u debug runs it'
 	@echo '  make series-check  only prove that the patches apply, compile, are in style'
 	@echo '  make bisect-check  boot every patch of the driver on its own; takes a while'
+	@echo '  make coverage      which lines of the driver and ibdevsim the tests execute'
 	@echo '  make clean         remove what was built from the cache; downloads stay'
 	@echo
 	@echo '  KDIR=DIR           build for this kernel: a prepared tree, or headers'
@@ -49,7 +50,10 @@ series-check:
 bisect-check:
 	@scripts/bisect
 
+coverage:
+	@scripts/coverage $(T)
+
 clean:
 	@scripts/clean
 
-.PHONY: help demo check bench list shell build um series-check bisect-check clean
+.PHONY: help demo check bench list shell build um series-check bisect-check coverage clean

@@ -399,7 +399,7 @@ static void ipoib_test_repack(struct kunit *test)
 	skb_set_mac_header(skb, -IPOIB_PSEUDO_LEN);
 	skb->ip_summed = CHECKSUM_PARTIAL;
 	skb->csum_start = skb_headroom(skb) + t->len / 2;
-	skb = ipoib_cm_repack(&tx, skb);
+	skb = ipoib_cm_repack(&tx, skb, NULL);
 	KUNIT_ASSERT_NOT_NULL(test, skb);
 	ipoib_test_own_skb(test, skb);
 
@@ -433,21 +433,26 @@ static void ipoib_test_sum(struct kunit *test)
 	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
 	struct ipoib_test_pkt p = {};
 	struct sk_buff *skb, *ref;
-	int i, ihl, udp;
+	int i, ihl, udp, odd, which;
 	void *data;
 
 	for (i = 0; i < ARRAY_SIZE(ip_len); i++)
 		for (ihl = 5; ihl < 8; ihl++)
-			for (udp = 0; udp < 2; udp++) {
+			for (which = 0; which < 4; which++) {
+				udp = which & 1;
+				/* The sum may begin at an odd byte, but with IP. */
+				odd = which >> 1;
 				p.ip_len = ip_len[i] + (ihl - 5) * 4;
 				if (p.ip_len > IPOIB_CM_MTU)
 					continue;
 				p.ihl = ihl;
 				p.proto = udp ? IPPROTO_UDP : IPPROTO_TCP;
 				ref = ipoib_test_make(test, &p);
+				ref->csum_start += odd;
 				KUNIT_ASSERT_EQ(test, skb_checksum_help(ref), 0);
 
 				skb = ipoib_test_make(test, &p);
+				skb->csum_start += odd;
 				kunit_remove_action(test, ipoib_test_free_skb, skb);
 				skb_shinfo(skb)->flags |= SKBFL_SHARED_FRAG;
 				KUNIT_ASSERT_EQ(test, ipoib_cm_sum(&tx, &skb), 0);

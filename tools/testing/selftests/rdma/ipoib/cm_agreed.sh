@@ -71,12 +71,12 @@ check_udp()
 	udp a b "$version" 10 "$2"
 	kill "${PID[reader]}"
 	reap reader || fail "rawcsum: $REPLY" || return
-	[[ $REPLY == "good=$((10 - marked)) bad=$marked notready=$marked lost=0" ]] ||
-		fail "a packet socket: $REPLY"
+	saw b 10 "$marked"
 
 	check_counters a b "$marked"
 	grew a.tx_csum_marked -eq "$marked"
-	grew a.tx_csum_sw_small -eq $((10 - marked))
+	# There may be the last word of a TCP connection
+	grew a.tx_csum_sw_small -ge $((10 - marked))
 }
 
 # Does not matter for them: they have no such checksum

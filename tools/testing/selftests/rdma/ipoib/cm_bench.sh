@@ -100,9 +100,7 @@ bench_up()
 	setup_ns ns_c ns_d || return
 	NS["c"]=$ns_c NS["d"]=$ns_d HCA["c"]=${HCA[a]} HCA["d"]=${HCA[b]}
 	for side in c d; do
-		# shellcheck disable=SC2034,SC2004 # for lib.sh
-		DEV[$side]=$(busywait 5000 find_if "${HCA[$side]}" ipoib_stock) &&
-			if_up $side || return
+		get_if $side stock && if_up $side || return
 	done
 
 	ip link add veth-a netns "${NS[a]}" type veth peer name veth-b netns "${NS[b]}"

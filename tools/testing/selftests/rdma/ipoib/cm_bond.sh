@@ -20,13 +20,14 @@ bond_up()
 	local side
 
 	DEV["x"]=${DEV[a]} HCA["x"]=ibdevsim0 HCA["y"]=ibdevsim2
-	DEV["y"]=$(busywait 5000 find_if "${HCA[y]}" "${KIND[patched]}") || return
+	get_if y patched || return
 	SIDES+=(x y)
 	for side in x y; do
 		NS["$side"]=${NS[a]}
 		SHELL_PID["$side"]=${SHELL_PID[a]} SHELL_IN["$side"]=${SHELL_IN[a]}
 		SHELL_OUT["$side"]=${SHELL_OUT[a]} SYSFS["$side"]=${SYSFS[a]}
 	done
+	# shellcheck disable=SC2034 # for lib.sh
 	DEV["a"]=bond HCA["a"]=''
 	ip link set "${DEV[y]}" netns "${NS[a]}" && set_mode y connected || return
 	ip -n "${NS[a]}" -batch - <<-END || return
@@ -122,7 +123,7 @@ failover()
 {
 	local i to
 
-	streams_start $(((DATA_MIB << 20) / 10)) || return
+	streams_start $(((DATA_MIB << 20) / (10 * PATIENCE))) || return
 	for ((i = 0; i < 4; i++)); do
 		to=x
 		((i % 2)) || to=y

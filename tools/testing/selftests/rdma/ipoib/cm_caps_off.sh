@@ -15,7 +15,7 @@
 source "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 # Bytes per second of a stream: a few packets. 4 MiB last long enough for anything.
-RATE=400000
+RATE=$((400000 / PATIENCE))
 
 # What is marked from a to b: a condition of test
 check_marked()

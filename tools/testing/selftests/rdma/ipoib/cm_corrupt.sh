@@ -18,15 +18,19 @@
 # shellcheck source=/dev/null
 source "$(dirname "$(readlink -f "$0")")/lib.sh"
 
+# Not ARP, which has no checksum
 corrupt_up()
 {
+	local redirect="action mirred egress redirect dev ifb"
+
 	ip -n "${NS[b]}" -batch - <<-END || return
 		link add ifb mtu 65520 type ifb
 		link set ifb up
 	END
 	tc -n "${NS[b]}" -batch - <<-END && corrupt 0%
 		qdisc add dev $ROUTER_DEV ingress
-		filter add dev $ROUTER_DEV ingress matchall action mirred egress redirect dev ifb
+		filter add dev $ROUTER_DEV ingress pref 1 protocol ip matchall $redirect
+		filter add dev $ROUTER_DEV ingress pref 2 protocol ipv6 matchall $redirect
 	END
 }
 

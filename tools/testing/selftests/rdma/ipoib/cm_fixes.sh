@@ -15,7 +15,7 @@
 source "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 # Bytes per second of a stream: a packet or two. 1 MiB lasts long enough for anything.
-RATE=100000
+RATE=$((100000 / PATIENCE))
 
 # A fault is for all messages of the time, as neighbour discovery has some, too
 ALL=1000000
@@ -27,6 +27,7 @@ reflect()
 	knob b reflect 20
 	pings a b 4 56 10
 	udp a b 4 10 4096
+	until_grew a rx_packets 30
 	snap
 	grew b.rx_csum_marked -eq 10
 	grew a.rx_csum_marked -eq 0
@@ -45,6 +46,7 @@ too_short()
 		ask a "${PING[@]}" -c 3 -i 0.01 -W 0.1 "${ADDR[b4]}" >/dev/null &&
 			fail "pings cut to $len bytes are answered"
 	done
+	until_grew b rx_length_errors 12
 	knob a truncate rc $len 0
 	snap
 	grew b.rx_length_errors -ge 12
@@ -111,6 +113,7 @@ ud_then_rc()
 		"$XFER" -N "${NS[a]}" -s 1400 -i "${DEV[a]}" udp-send 239.1.2.3 9
 		"$XFER" -N "${NS[a]}" -s 4096 udp-send "${ADDR[b4]}" 9
 	done
+	until_grew b rx_csum_marked 5
 	snap
 	grew a.tx_csum_marked -eq 5
 	grew a.hca_rc_ip_csum -eq 0
@@ -126,6 +129,7 @@ bad_mark()
 		knob a tamper rc 2 0x80 $ALL
 		ask a "${PING[@]}" -$version -c 3 -i 0.01 -W 0.1 \
 			"${ADDR[b$version]}" >/dev/null && fail "marked pings are answered"
+		until_grew b rx_csum_bad_mark 3
 		knob a tamper rc 2 0x80 0
 		snap
 		grew b.rx_csum_bad_mark -ge 3
@@ -169,20 +173,19 @@ not_agreed()
 	set_feature b rx on && reconnect
 }
 
-# A packet that nobody vouches for, and has no checksum
+# A packet that nobody vouches for, and has no checksum. What is there instead is right for
+# one of 65536.
 lost_mark_udp()
 {
-	local before
-
-	before=$(value b Udp6InCsumErrors)
 	knob a tamper rc 2 0x80 $ALL
 	"$XFER" -N "${NS[a]}" -n 10 -s 4096 udp-send "${ADDR[b4]}" 9
 	"$XFER" -N "${NS[a]}" -n 10 -s 4096 udp-send "${ADDR[b6]}" 9
-	wait_for 5000 until_counter_is ">= $((before + 10))" value b Udp6InCsumErrors
+	until_grew b UdpInCsumErrors 10
+	until_grew b Udp6InCsumErrors 10
 	knob a tamper rc 2 0x80 0
 	snap
-	grew b.UdpInCsumErrors -eq 10
-	grew b.Udp6InCsumErrors -eq 10
+	grew b.UdpInCsumErrors -ge 9
+	grew b.Udp6InCsumErrors -ge 9
 	grew b.rx_csum_marked -eq 0
 	check_sane
 }
@@ -191,7 +194,7 @@ lost_mark_udp()
 lost_mark_tcp()
 {
 	tcp_start a b "$1" -r $RATE || return
-	busywait_for_counter 10000 1 value b rx_csum_marked >/dev/null
+	until_grew b rx_csum_marked 1 || fail "the stream does not flow"
 	knob a tamper rc 2 0x80 3
 	tcp_hurry
 	tcp_finish

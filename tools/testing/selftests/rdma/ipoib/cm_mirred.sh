@@ -24,17 +24,17 @@ ADDR+=([s4]=192.0.2.3 [s6]=2001:db8::3)
 third_host_up()
 {
 	# shellcheck disable=SC2034 # for setup_ns
-	local ns_s='' find
+	local ns_s=''
 
 	setup_ns ns_s || return
 	NS["s"]=$ns_s NS["y"]=${NS[b]}
+	# shellcheck disable=SC2034 # for lib.sh
 	HCA["s"]=ibdevsim2 HCA["y"]=ibdevsim3
 	SHELL_PID["y"]=${SHELL_PID[b]} SHELL_IN["y"]=${SHELL_IN[b]}
 	SHELL_OUT["y"]=${SHELL_OUT[b]} SYSFS["y"]=${SYSFS[b]}
 	SIDES+=(s y)
 	for side in s y; do
-		find=(find_if "${HCA[$side]}" "${KIND[patched]}")
-		DEV["$side"]=$(busywait 5000 "${find[@]}") || return
+		get_if "$side" patched || return
 	done
 	if_up s && ip link set "${DEV[y]}" netns "${NS[b]}" && set_mode y connected &&
 		ip -n "${NS[b]}" link set "${DEV[y]}" up || return
@@ -110,6 +110,7 @@ to_nobody()
 	take redirect "00:00:00:00:$(printf '00:%.0s' {1..15})00"
 	ping_to a s 4 && fail "somebody answers"
 	"$XFER" -N "${NS[a]}" -n 20 -s 4096 udp-send "${ADDR[s4]}" 9
+	until_grew b rx_csum_marked 20
 	snap
 	grew b.rx_csum_marked -eq 20
 	grew s.rx_csum_marked -eq 0

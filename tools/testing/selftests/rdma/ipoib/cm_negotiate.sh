@@ -169,10 +169,10 @@ race()
 	set_feature b rx off
 	tcp_hurry
 	tcp_finish
-	kill $pid
-	wait $pid
 
 	expect_conn a tx offered=0x1 granted=0x0
+	kill $pid
+	wait $pid
 	snap
 	grew b.rx_csum_bad_mark -eq 0
 	no_csum_errors a b

@@ -24,7 +24,7 @@ TRACE=/sys/kernel/tracing
 MIN_FREE=/proc/sys/vm/min_free_kbytes
 ORDER0_MIB=${ORDER0_MIB:-32}
 # shellcheck disable=SC2034 # for lib.sh
-XFER_TIMEOUT=120
+XFER_TIMEOUT=$((120 * PATIENCE))
 
 # pressure on|off
 pressure()

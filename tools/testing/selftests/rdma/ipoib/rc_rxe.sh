@@ -217,7 +217,7 @@ udp_in()
 # messages COUNT: so many in each direction, and each is what was sent
 messages()
 {
-	local args=(-n "$1" -r "$PORT" -t 120) side
+	local args=(-n "$1" -r "$PORT" -t $((120 * PATIENCE))) side
 
 	PORT=$((PORT + 1))
 	start b "$RC_SGE" -N "${NS[b]}" "${args[@]}" listen "${ADDR[b4]}" $PORT || return
@@ -240,7 +240,7 @@ clean()
 	messages 200
 	expect "elements" "$MAX_SGE" -ge $LEAST_SGE
 	! real || return 0
-	expect "packets refused" $(($(udp_in) - $(grown rcvd_pkts))) -le 2
+	expect "packets refused" $(($(udp_in) - $(grown rcvd_pkts))) -le $(($(udp_in) / 25))
 }
 
 # wire LEAST NETEM-PARAMETER...: while it does that; REFUSED packets
@@ -276,7 +276,7 @@ unreliable()
 # it through, from first to last byte
 udp_corrupted()
 {
-	local args=(-n 1000 -s 4000 -t 60 -v) line far=0 all=0
+	local args=(-n 1000 -s 4000 -t $((60 * PATIENCE)) -v) line far=0 all=0
 
 	netem corrupt "$1" || fail "no netem" || return
 	PORT=$((PORT + 1))
@@ -317,8 +317,8 @@ run_soft "5 % of packets corrupted" corrupted 200 5% 50
 run_soft "UDP without checksums, 5 % corrupted: bad data" udp_corrupted 5%
 run_soft "packets lost" unreliable completer_retry_err loss 1%
 run_soft "packets twice" unreliable duplicate_request duplicate 5%
-run_soft "packets out of order" unreliable out_of_seq_request delay 2ms reorder 98%
+run_soft "packets out of order" unreliable out_of_seq_request delay 20ms reorder 98%
 run_soft "all of it" unreliable completer_retry_err \
-	corrupt 1% loss 1% duplicate 1% delay 2ms reorder 98%
+	corrupt 1% loss 1% duplicate 1% delay 20ms reorder 98%
 
 finish

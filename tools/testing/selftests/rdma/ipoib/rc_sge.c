@@ -340,9 +340,9 @@ static void set_up(void)
 static void connect_to(struct sockaddr *addr, struct rdma_conn_param *param)
 {
 	if (rdma_create_id(NULL, &id, NULL, RDMA_PS_TCP) ||
-	    rdma_resolve_addr(id, NULL, addr, 2000))
+	    rdma_resolve_addr(id, NULL, addr, 20000))
 		err(1, "no RDMA device to get there");
-	if (rdma_resolve_route(id, 2000))
+	if (rdma_resolve_route(id, 20000))
 		err(1, "no route");
 	set_up();
 	if (rdma_connect(id, param))

@@ -235,7 +235,7 @@ static int tcp_recv(int lfd, const char *path)
 	return 0;
 }
 
-/* Takes notices from the error queue until "sends" sends are done with */
+/* Takes notices from the error queue, in any order, until "sends" sends are done with */
 static void wait_zerocopy(int fd, unsigned int sends)
 {
 	static unsigned int done;
@@ -260,13 +260,13 @@ static void wait_zerocopy(int fd, unsigned int sends)
 			errx(1, "error queue: nothing");
 		ee = (void *)CMSG_DATA(cmsg);
 		if (ee->ee_origin != SO_EE_ORIGIN_ZEROCOPY || ee->ee_errno ||
-		    ee->ee_info != done)
-			errx(1, "error queue: origin %u error %u id %u, not %u",
-			     ee->ee_origin, ee->ee_errno, ee->ee_info, done);
+		    ee->ee_info > ee->ee_data || ee->ee_data >= sends)
+			errx(1, "error queue: origin %u error %u ids %u to %u of %u",
+			     ee->ee_origin, ee->ee_errno, ee->ee_info, ee->ee_data, sends);
 		if (opt.way == NOCOPY &&
 		    ee->ee_code & SO_EE_CODE_ZEROCOPY_COPIED)
 			errx(1, "MSG_ZEROCOPY: the kernel has copied");
-		done = ee->ee_data + 1;
+		done += ee->ee_data - ee->ee_info + 1;
 	}
 }
 
