@@ -430,23 +430,27 @@ static void ipoib_test_repack(struct kunit *test)
 static void ipoib_test_sum(struct kunit *test)
 {
 	static const unsigned int ip_len[] = { 40, 41, 1000, 1023, 4096, 65519, 65520 };
-	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
+	static const unsigned int sge[] = { 1, 2, 16 };
 	struct ipoib_test_pkt p = {};
+	struct ipoib_cm_tx tx = {};
 	struct sk_buff *skb, *ref;
 	int i, ihl, udp, odd, which;
 	void *data;
 
 	for (i = 0; i < ARRAY_SIZE(ip_len); i++)
 		for (ihl = 5; ihl < 8; ihl++)
-			for (which = 0; which < 4; which++) {
+			for (which = 0; which < 4 * ARRAY_SIZE(sge); which++) {
 				udp = which & 1;
 				/* The sum may begin at an odd byte, but with IP. */
-				odd = which >> 1;
+				odd = which >> 1 & 1;
+				tx.max_send_sge = sge[which >> 2];
 				p.ip_len = ip_len[i] + (ihl - 5) * 4;
 				if (p.ip_len > IPOIB_CM_MTU)
 					continue;
 				p.ihl = ihl;
 				p.proto = udp ? IPPROTO_UDP : IPPROTO_TCP;
+				/* The least that the reference takes, and odd */
+				p.headlen = 39 + (ihl - 5) * 4;
 				ref = ipoib_test_make(test, &p);
 				ref->csum_start += odd;
 				KUNIT_ASSERT_EQ(test, skb_checksum_help(ref), 0);
@@ -471,6 +475,49 @@ static void ipoib_test_sum(struct kunit *test)
 			}
 }
 
+/* 0 would say that there is no checksum */
+static void ipoib_test_sum_zero(struct kunit *test)
+{
+	struct sk_buff *skb = ipoib_test_make(test, &(struct ipoib_test_pkt){});
+	unsigned int where = skb_checksum_start_offset(skb) + skb->csum_offset;
+	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
+	__sum16 sum = 0;
+	int i;
+
+	kunit_remove_action(test, ipoib_test_free_skb, skb);
+	skb_store_bits(skb, where, &sum, sizeof(sum));
+	/* With what the first time has put there, the sum is zero. */
+	for (i = 0; i < 2; i++) {
+		skb->ip_summed = CHECKSUM_PARTIAL;
+		skb_shinfo(skb)->flags |= SKBFL_SHARED_FRAG;
+		KUNIT_ASSERT_EQ(test, ipoib_cm_sum(&tx, &skb), 0);
+	}
+	ipoib_test_own_skb(test, skb);
+	skb_copy_bits(skb, where, &sum, sizeof(sum));
+	KUNIT_EXPECT_EQ(test, (__force u16)sum, (__force u16)CSUM_MANGLED_0);
+}
+
+/* The packet stays with the caller */
+static void ipoib_test_sum_out_of_bounds(struct kunit *test)
+{
+	struct sk_buff *was = ipoib_test_make(test, &(struct ipoib_test_pkt){});
+	unsigned int begin = skb_headroom(was), end = begin + was->len;
+	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
+	struct sk_buff *skb = was;
+
+	was->csum_start = begin - 1;
+	KUNIT_EXPECT_EQ(test, ipoib_cm_sum(&tx, &skb), -EINVAL);
+	KUNIT_ASSERT_PTR_EQ(test, skb, was);
+
+	skb_shinfo(skb)->flags |= SKBFL_SHARED_FRAG;
+	KUNIT_EXPECT_EQ(test, ipoib_cm_sum(&tx, &skb), -EINVAL);
+	KUNIT_ASSERT_PTR_EQ(test, skb, was);
+
+	was->csum_start = end - was->csum_offset - sizeof(__sum16) + 1;
+	KUNIT_EXPECT_EQ(test, ipoib_cm_sum(&tx, &skb), -EINVAL);
+	KUNIT_ASSERT_PTR_EQ(test, skb, was);
+}
+
 static struct kunit_case ipoib_cm_test_cases[] = {
 	KUNIT_CASE_PARAM(ipoib_test_get_caps, ipoib_test_caps_gen_params),
 	KUNIT_CASE(ipoib_test_set_caps),
@@ -480,6 +527,8 @@ static struct kunit_case ipoib_cm_test_cases[] = {
 	KUNIT_CASE(ipoib_test_chunk_order),
 	KUNIT_CASE_PARAM(ipoib_test_repack, ipoib_test_repacks_gen_params),
 	KUNIT_CASE(ipoib_test_sum),
+	KUNIT_CASE(ipoib_test_sum_zero),
+	KUNIT_CASE(ipoib_test_sum_out_of_bounds),
 	{}
 };
 

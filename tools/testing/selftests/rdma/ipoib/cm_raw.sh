@@ -50,7 +50,8 @@ raw()
 	lladdr=$(ip -n "${NS[a]}" neigh show "$to" dev "${DEV[a]}")
 	lladdr=${lladdr#*lladdr }
 	PORT=$((PORT + 1))
-	start receiver "$XFER" -t "$UDP_TIMEOUT" "${args[@]}" -N "${NS[b]}" udp-recv "$to" $PORT || return
+	start receiver "$XFER" -t "$UDP_TIMEOUT" "${args[@]}" -N "${NS[b]}" \
+		udp-recv "$to" $PORT || return
 	"$RAWSEND" "${args[@]}" "${@:3}" -N "${NS[a]}" "${DEV[a]}" "${lladdr%% *}" \
 		"$from" "$to" $PORT 2>"$TMP/errors" || fail "rawsend: $(<"$TMP/errors")"
 	reap receiver || fail "UDP: $REPLY"

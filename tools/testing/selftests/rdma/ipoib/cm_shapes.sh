@@ -68,15 +68,17 @@ watch()
 check_igmp()
 {
 	local routers=224.0.0.22 hello=("${PING[@]}" -c 1 -W 0.3 -I "${DEV[b]}" 224.0.0.22)
-	local report=(u32 match ip protocol 2 0xff match u8)
+	local report=(u32 match ip protocol 2 0xff match u8) listen=(-t $((60 * PATIENCE)))
 
 	# The first record of a report, behind an IP header with the Router Alert option
 	watch 1 ip "${report[@]}" 4 0xff at 32 && watch 2 ip "${report[@]}" 3 0xff at 32 ||
 		fail "tc" || return
-	start router "$XFER" -t $((60 * PATIENCE)) -N "${NS[a]}" -i "${DEV[a]}" udp-recv $routers 9 || return
+	start router "$XFER" "${listen[@]}" -N "${NS[a]}" -i "${DEV[a]}" \
+		udp-recv $routers 9 || return
 	wait_for 10000 ask b "${hello[@]}" || fail "no multicast"
 
-	start member "$XFER" -t $((60 * PATIENCE)) -N "${NS[b]}" -i "${DEV[b]}" udp-recv 239.1.2.4 9 || return
+	start member "$XFER" "${listen[@]}" -N "${NS[b]}" -i "${DEV[b]}" \
+		udp-recv 239.1.2.4 9 || return
 	wait_for 10000 until_counter_is ">= 1" seen 1 || fail "nobody joins"
 	expect "before, reports of leaving" "$(seen 2)" -eq 0
 	kill "${PID[member]}"

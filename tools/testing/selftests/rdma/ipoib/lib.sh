@@ -375,7 +375,8 @@ ipoib_up()
 	shift
 
 	if sim; then
-		load ibdevsim rnr_grace_us=$((500000 * PATIENCE)) "$@" || bail_out "cannot load ibdevsim $*"
+		load ibdevsim rnr_grace_us=$((500000 * PATIENCE)) "$@" ||
+			bail_out "cannot load ibdevsim $*"
 		# In this order: debugfs directories may have the same name
 		load ib_ipoib || bail_out "cannot load ib_ipoib"
 		if [[ ${driver[*]} == *stock* ]]; then
