@@ -399,7 +399,7 @@ static void ipoib_test_repack(struct kunit *test)
 	skb_set_mac_header(skb, -IPOIB_PSEUDO_LEN);
 	skb->ip_summed = CHECKSUM_PARTIAL;
 	skb->csum_start = skb_headroom(skb) + t->len / 2;
-	skb = ipoib_cm_repack(&tx, skb, NULL);
+	skb = ipoib_cm_repack(&tx, skb);
 	KUNIT_ASSERT_NOT_NULL(test, skb);
 	ipoib_test_own_skb(test, skb);
 

@@ -79,7 +79,8 @@ one_minute()
 	local conn
 
 	set_feature a tx on >/dev/null
-	conn=$(conns a tx)
+	# Others may come to their end as nobody uses them
+	conn=$(conns a tx | grep granted=0x1)
 	snap
 	SECONDS_EACH=60 agreed_on -m tcp || return
 	echo "# $REPLY Mbit/s over 60 seconds"
@@ -87,7 +88,7 @@ one_minute()
 	grew a.hca_rnr_nak_retry_err -eq 0
 	grew a.hca_retry_exc_err -eq 0
 	grew b.hca_resp_local_length_error -eq 0
-	[[ $(conns a tx) == "$conn" ]] || fail "there was '$conn', now '$(conns a tx)'"
+	[[ $(conns a tx) == *"$conn"* ]] || fail "there was '$conn', now '$(conns a tx)'"
 }
 
 bench_up()
