@@ -4,8 +4,8 @@
 
 DATA has the .gcda files of a kernel below it, under the absolute path of the objects.
 TREE is the source with the series, on top of the tag "base". UNREACHED has lines
-"FILE: CODE: REASON": the first two say which line of source, the third why no test
-executes it.
+"FILE :: FUNCTION :: CODE :: REASON": the first three say which line of source, the
+last why no test executes it.
 """
 
 import collections
@@ -70,8 +70,8 @@ def main(data, tree, unreached):
     reasons = {}
     for line in open(unreached, encoding="utf-8"):
         if line.strip() and not line.startswith("#"):
-            file, code, reason = line.strip().split(" :: ")
-            reasons[file, code] = reason
+            *where, reason = line.strip().split(" :: ")
+            reasons[tuple(where)] = reason
     missing, used = [], set()
     print(f"{'lines':>14} {'executed':>9}  function")
     for file in sorted(series):
@@ -91,20 +91,21 @@ def main(data, tree, unreached):
             if counts[file][n]:
                 total[1] += 1
             else:
-                missing.append((file, n, series[file][n]))
+                inside = [f for f, lines in functions[file].items() if n in lines]
+                missing.append((file, n, (*inside, "")[0], series[file][n]))
         print(f"\n{file.removeprefix(IB)}: {total[1]} of {total[0]} lines of the series")
         for code, done, name in table:
             print(f"{code:>14} {100 * done // code:>8}%  {name}")
     print("\nNot executed:")
     bad = 0
-    for file, n, text in missing:
-        file = file.removeprefix(IB)
-        reason = reasons.get((file, text))
-        used.add((file, text))
+    for file, n, function, text in missing:
+        where = (file.removeprefix(IB), function, text)
+        reason = reasons.get(where)
+        used.add(where)
         bad += not reason
-        print(f"{file}:{n}: {text}\n\t{reason or 'NO REASON GIVEN'}")
-    for file, text in reasons.keys() - used:
-        print(f"note: executed, or gone: {file}: {text}")
+        print(f"{where[0]}:{n}: {function}(): {text}\n\t{reason or 'NO REASON GIVEN'}")
+    for where in reasons.keys() - used:
+        print(f"note: executed, or gone: {' :: '.join(where)}")
     print(f"\n{len(missing)} lines not executed, {bad} of them without a reason")
     return bad > 0
 

@@ -243,12 +243,6 @@ as_many()
 	[[ "$(qps a) $(qps b)" == "$1" ]]
 }
 
-# What is freed may take a while
-as_little()
-{
-	(($(kernel_memory) < $1))
-}
-
 # As many queue pairs, and about as much memory as before
 no_leak()
 {
@@ -267,7 +261,7 @@ no_leak()
 	# It comes with KASAN, which keeps for a while what has been freed
 	[[ ! -e $KMEMLEAK ]] || return 0
 	# A connection has more than 50 KB where it was opened
-	wait_for 10000 as_little $((before + ROUNDS * 50)) ||
+	wait_for 10000 memory_below $((before + ROUNDS * 50)) ||
 		fail "kilobytes in use: before $before, now $(kernel_memory)"
 }
 

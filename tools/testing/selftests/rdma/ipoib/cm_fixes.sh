@@ -185,7 +185,9 @@ lost_mark_udp()
 	knob a tamper rc 2 0x80 0
 	snap
 	grew b.UdpInCsumErrors -ge 9
+	grew b.UdpInCsumErrors -le 10
 	grew b.Udp6InCsumErrors -ge 9
+	grew b.Udp6InCsumErrors -le 10
 	grew b.rx_csum_marked -eq 0
 	check_sane
 }

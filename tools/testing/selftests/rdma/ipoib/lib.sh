@@ -698,6 +698,12 @@ kernel_memory()
 		/proc/meminfo
 }
 
+# memory_below KB: to wait for, as what is freed may take a while
+memory_below()
+{
+	(($(kernel_memory) < $1))
+}
+
 # show_state: for whoever has to find out why a case failed
 show_state()
 {

@@ -106,11 +106,6 @@ rounds()
 	traffic_flows
 }
 
-as_little()
-{
-	(($(kernel_memory) < $1))
-}
-
 no_leak()
 {
 	local before
@@ -118,7 +113,7 @@ no_leak()
 	before=$(kernel_memory)
 	rounds $((ROUNDS - 2)) || return
 	# A round has megabytes of receive buffers. What is freed may take a while.
-	wait_for 10000 as_little $((before + ROUNDS * 200)) ||
+	wait_for 10000 memory_below $((before + ROUNDS * 200)) ||
 		fail "kilobytes in use: before $before, now $(kernel_memory)"
 }
 
