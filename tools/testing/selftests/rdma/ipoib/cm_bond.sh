@@ -30,7 +30,7 @@ bond_up()
 	# shellcheck disable=SC2034 # for lib.sh
 	DEV["a"]=bond HCA["a"]=''
 	ip link set "${DEV[y]}" netns "${NS[a]}" && set_mode y connected || return
-	ip -n "${NS[a]}" -batch - <<-END || return
+	ip -n "${NS[a]}" -batch - <<-END || fail "no such bond can be made" || return
 		address flush dev ${DEV[x]}
 		link set ${DEV[x]} down
 		link add bond type bond mode active-backup miimon 50 fail_over_mac active
@@ -40,7 +40,14 @@ bond_up()
 		address add ${ADDR[a4]}/24 dev bond
 		address add ${ADDR[a6]}/64 dev bond nodad
 	END
-	wait_for 10000 active x && wait_for 10000 has_carrier y && warm_up && snap
+	for side in x y; do
+		wait_for 10000 has_carrier $side || fail "no carrier on ${DEV[$side]}" || return
+	done
+	# Whichever has been faster
+	wait_for 10000 slave x || fail "no active slave" || return
+	warm_up || fail "no connectivity: $(ip -n "${NS[a]}" neigh; ip -n "${NS[b]}" neigh)" ||
+		return
+	snap
 }
 
 # active SLAVE: is it the one?

@@ -499,10 +499,8 @@ values()
 	local proc=/proc/${SHELL_PID[$1]}/net lines line i names numbers
 
 	ask "$1" ethtool -S "${DEV[$1]}"
-	for i in rx_length_errors tx_errors; do
-		read -r line <"${SYSFS[$1]}/class/net/${DEV[$1]}/statistics/$i"
-		echo "$i $line"
-	done
+	read -r line <"${SYSFS[$1]}/class/net/${DEV[$1]}/statistics/rx_length_errors"
+	echo "rx_length_errors $line"
 	mapfile -t lines <"$proc/snmp6"
 	for line in "${lines[@]}"; do
 		[[ $line != *InCsumErrors* ]] || echo "$line"
@@ -665,6 +663,18 @@ expect_conn()
 {
 	wait_for 5000 conn_is "$@" ||
 		fail "connections of $1, expected $2 ${*:3}, but there is: $(conns "$1")"
+}
+
+# kept SIDE CONNECTIONS: they are still there. Others may have come.
+kept()
+{
+	local now line
+
+	now=$(conns "$1")
+	while read -r line; do
+		[[ $'\n'$now$'\n' == *$'\n'"$line"$'\n'* ]] ||
+			fail "there was '$line', now '$now'" || return
+	done <<<"$2"
 }
 
 # knob SIDE NAME VALUE: set one of ibdevsim's; or, where KIND is rc, ud or gsi,
