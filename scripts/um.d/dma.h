@@ -11,7 +11,8 @@
 
 /* If set, every one of so many fails */
 static unsigned int dma_fail;
-/* How many there are now; and what makes those to the device different from any others */
+static unsigned int dma_failed;
+/* How many there are now, and a sum over these: 0 if what was unmapped was what was mapped */
 static unsigned int dma_mapped;
 static unsigned long long dma_sum;
 
@@ -19,18 +20,22 @@ static unsigned long long dma_sum;
 	module_param_named(name##_##file, name, type, mode)
 #define DMA_PARAM(name, file, type, mode) DMA_PARAM_(name, file, type, mode)
 DMA_PARAM(dma_fail, DMA_FILE, uint, 0644);
+DMA_PARAM(dma_failed, DMA_FILE, uint, 0444);
 DMA_PARAM(dma_mapped, DMA_FILE, uint, 0444);
 DMA_PARAM(dma_sum, DMA_FILE, ullong, 0444);
 
 static void dma_count(u64 addr, size_t size, enum dma_data_direction dir, int n)
 {
 	static DEFINE_SPINLOCK(lock);
+	u64 hash = addr * GOLDEN_RATIO_64 + (size << 2 | dir);
 	unsigned long flags;
+
+	/* Sizes or directions that are swapped shall not make up for each other. */
+	hash ^= hash >> 32;
 
 	spin_lock_irqsave(&lock, flags);
 	dma_mapped += n;
-	if (dir == DMA_TO_DEVICE)
-		dma_sum += n * (addr + size) * GOLDEN_RATIO_64;
+	dma_sum += n * hash * GOLDEN_RATIO_64;
 	spin_unlock_irqrestore(&lock, flags);
 }
 
@@ -39,7 +44,10 @@ static bool dma_fails(void)
 	static atomic_t calls;
 	unsigned int each = READ_ONCE(dma_fail);
 
-	return each && atomic_inc_return(&calls) % each == 0;
+	if (!each || atomic_inc_return(&calls) % each)
+		return false;
+	dma_failed++;
+	return true;
 }
 
 static inline u64 dma_map_page_or_fail(struct ib_device *dev, struct page *page,

@@ -145,11 +145,17 @@ rep_lost()
 # Nothing waits for it but b's CM. That cannot close the connection yet.
 rtu_lost()
 {
-	drop a rtu && traffic a b 4 6 || return
+	local file=/sys/kernel/debug/ibdevsim/${HCA[a]}/drop_gsi
+
+	knob a gsi_attr "${ID[rtu]}"
+	knob a drop gsi $ALL
+	{ reconnect && agreed a b 0x1 && traffic a b 4 6; } || fail "no agreement without"
 	set_feature b rx off
 	wait_for 10000 ping_to a b 4
 	agreed a b 0x0
 	traffic a b
+	expect "RTUs lost" $((ALL - $(<"$file"))) -ge 2
+	knob a drop gsi 0
 	set_feature b rx on
 }
 
@@ -200,7 +206,7 @@ run_sim "REP with a vendor's extension" rep 2211000100000001 0x0
 run "receiver off" receiver_off
 run "sender off, sender off for IPv4" sender_off
 run_sim "lost REP" rep_lost
-run_sim "lost RTU" rtu_lost
+run_sim "lost RTUs" rtu_lost
 run "REQs that race with the receiver switched off" race
 
 finish

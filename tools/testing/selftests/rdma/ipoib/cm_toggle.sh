@@ -25,9 +25,12 @@ ON=("scatter-gather: on" "tx-checksum-ipv4: on" "tx-checksum-ipv6: on"
 # The toggles. Each is called with off, then on, and so forth. It is the same traffic in
 # both directions, so one side will do.
 
+# (ethtool is content if nothing changes)
 feature()
 {
-	set_feature "$1" "$2" "$3"
+	local -A name=([tx]=tx-checksumming [rx]=rx-checksumming [sg]=scatter-gather)
+
+	set_feature "$1" "$2" "$3" && features "$1" "${name[$2]}: $3"
 }
 
 mode()

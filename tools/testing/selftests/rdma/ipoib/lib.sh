@@ -160,7 +160,9 @@ cleanup()
 	local status=$?
 
 	trap - EXIT INT TERM HUP
+	CASE=pass
 	ipoib_down
+	[[ $CASE == pass ]] || status=$KSFT_FAIL
 	cleanup_all_ns
 	rm -rf "$TMP"
 	exit "$status"

@@ -245,10 +245,12 @@ messages()
 {
 	local side i
 
-	for ((i = 0; i < 3; i++)); do
-		exchange "$1" || return
+	exchange "$1" || return
+	for ((i = 0; i < 2; i++)); do
 		gave_up || break
 		comment <<<"on another connection, as: ${SAID[*]}"
+		snap
+		exchange "$1" || return
 	done
 	for side in a b; do
 		[[ ${SAID[$side]} == *"messages=$1 "*" bad=0"* ]] ||
