@@ -24,13 +24,14 @@ DMA_PARAM(dma_failed, DMA_FILE, uint, 0444);
 DMA_PARAM(dma_mapped, DMA_FILE, uint, 0444);
 DMA_PARAM(dma_sum, DMA_FILE, ullong, 0444);
 
-static void dma_count(u64 addr, size_t size, enum dma_data_direction dir, int n)
+static void dma_count(u64 addr, size_t size, enum dma_data_direction dir, bool page,
+		      int n)
 {
 	static DEFINE_SPINLOCK(lock);
-	u64 hash = addr * GOLDEN_RATIO_64 + (size << 2 | dir);
+	u64 hash = addr * GOLDEN_RATIO_64 + (size << 3 | dir << 1 | page);
 	unsigned long flags;
 
-	/* Sizes or directions that are swapped shall not make up for each other. */
+	/* What is swapped between two shall not make up for each other. */
 	hash ^= hash >> 32;
 
 	spin_lock_irqsave(&lock, flags);
@@ -59,7 +60,7 @@ static inline u64 dma_map_page_or_fail(struct ib_device *dev, struct page *page,
 	if (dma_fails())
 		return DMA_FAILED;
 	addr = ib_dma_map_page(dev, page, offset, size, dir);
-	dma_count(addr, size, dir, 1);
+	dma_count(addr, size, dir, true, 1);
 	return addr;
 }
 
@@ -71,12 +72,12 @@ static inline u64 dma_map_single_or_fail(struct ib_device *dev, void *p, size_t 
 	if (dma_fails())
 		return DMA_FAILED;
 	addr = ib_dma_map_single(dev, p, size, dir);
-	dma_count(addr, size, dir, 1);
+	dma_count(addr, size, dir, false, 1);
 	return addr;
 }
 
 #define ib_dma_map_page		dma_map_page_or_fail
 #define ib_dma_map_single	dma_map_single_or_fail
 #define ib_dma_mapping_error(dev, addr)		((addr) == DMA_FAILED)
-#define ib_dma_unmap_page(dev, addr, size, dir)		dma_count(addr, size, dir, -1)
-#define ib_dma_unmap_single(dev, addr, size, dir)	dma_count(addr, size, dir, -1)
+#define ib_dma_unmap_page(dev, addr, size, dir)		dma_count(addr, size, dir, true, -1)
+#define ib_dma_unmap_single(dev, addr, size, dir)	dma_count(addr, size, dir, false, -1)
