@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
  * KUnit tests of connected mode, included by ipoib_cm.c: what the private data of
- * REQ and REP say, which packets are marked, what becomes of a mark, and how
- * packets are repacked.
+ * REQ and REP say, which packets are marked, what becomes of a mark, how packets
+ * are repacked, and that the pages are used again.
  */
 
 #include <kunit/test.h>
@@ -426,6 +426,28 @@ static void ipoib_test_repack(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, bad, 0);
 }
 
+/* With a pool, the pages of one packet are those of the next. */
+static void ipoib_test_recycle(struct kunit *test)
+{
+	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
+	struct sk_buff *skb;
+	unsigned int held;
+	int i;
+
+	tx.pool = ipoib_cm_create_pool();
+	KUNIT_ASSERT_NOT_NULL(test, tx.pool);
+	for (i = 0; i < 100; i++) {
+		skb = ipoib_test_skb(test, IPOIB_CM_BUF_SIZE, 56, SZ_4K);
+		skb = ipoib_cm_repack(&tx, skb);
+		KUNIT_EXPECT_NOT_NULL(test, skb);
+		kfree_skb(skb);
+	}
+	/* It never took more than it puts into its cache at a time. */
+	held = tx.pool->pages_state_hold_cnt;
+	page_pool_destroy(tx.pool);
+	KUNIT_EXPECT_LE(test, held, PP_ALLOC_CACHE_REFILL);
+}
+
 /* The sum over pages that may change is what skb_checksum_help() would compute */
 static void ipoib_test_sum(struct kunit *test)
 {
@@ -526,6 +548,7 @@ static struct kunit_case ipoib_cm_test_cases[] = {
 	KUNIT_CASE_PARAM(ipoib_test_rx_csum, ipoib_test_pkts_gen_params),
 	KUNIT_CASE(ipoib_test_chunk_order),
 	KUNIT_CASE_PARAM(ipoib_test_repack, ipoib_test_repacks_gen_params),
+	KUNIT_CASE(ipoib_test_recycle),
 	KUNIT_CASE(ipoib_test_sum),
 	KUNIT_CASE(ipoib_test_sum_zero),
 	KUNIT_CASE(ipoib_test_sum_out_of_bounds),
