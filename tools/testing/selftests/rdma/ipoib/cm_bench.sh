@@ -31,6 +31,7 @@ ADDR["d4"]=192.0.2.4
 ADDR["c6"]=2001:db8::3
 ADDR["d6"]=2001:db8::4
 ADDR["v4"]=198.51.100.2		# of veth-b
+SGES=''
 
 # goodput FROM TO ADDRESS SIDE-OPTIONS...: in Mbit/s; options end with tcp or udp
 goodput()
@@ -71,6 +72,19 @@ ratio()
 	x=$(printf '%s\n' "${ratios[@]}" | sort -n | sed -n "$((PAIRS / 2 + 1))p")
 	echo "# median $x %, at least $least % are wanted"
 	expect "median in percent" "$x" -ge "$least"
+}
+
+sge16()		{ with_sges 16 && agreed_on "$@"; }
+sge32()		{ with_sges 32 && agreed_on "$@"; }
+
+# with_sges N: HCAs that have so many for a send, and nothing but a and b on them
+with_sges()
+{
+	[[ $1 != "$SGES" ]] || return 0
+	ipoib_down
+	SGES=$1
+	ipoib_up patched-patched max_send_sge="$1"
+	busywait 10000 ping_to a b 4
 }
 
 # A connection must not break under load: errors are not repaired, but break it
@@ -120,7 +134,7 @@ bench_up()
 }
 
 need_stock
-plan 7 64
+plan 13 64
 
 ipoib_up patched-patched
 bench_up || bail_out "cannot set up the benchmark"
@@ -135,5 +149,14 @@ run "UDP of 65000 bytes to a stock peer, patched against stock" \
 	ratio 95 to_stock stock udp
 run "UDP of 8000 bytes to a stock peer, patched against stock" \
 	ratio 95 to_stock stock -s 8000 udp
+run "TCP, write(), offload off, patched against stock at both ends" \
+	ratio 95 agreed_off stock tcp
+run "TCP, sendfile(), offload off, patched against stock at both ends" \
+	ratio 95 agreed_off stock -m tcp
+run "UDP of 65000 bytes, offload off, patched against stock at both ends" \
+	ratio 95 agreed_off stock udp
+run "TCP, write(), 16 SGEs against 32" ratio 90 sge16 sge32 tcp
+run "TCP, sendfile(), 16 SGEs against 32" ratio 90 sge16 sge32 -m tcp
+run "UDP of 65000 bytes, 16 SGEs against 32" ratio 90 sge16 sge32 udp
 
 finish
