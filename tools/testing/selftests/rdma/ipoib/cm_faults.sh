@@ -229,6 +229,17 @@ no_memory()
 	recovers
 }
 
+# Without an SRQ, there is no pool of pages that are used again.
+no_pages()
+{
+	ipoib_down
+	ipoib_up patched-patched srq=0
+	no_memory fail_page_alloc
+	ipoib_down
+	ipoib_up patched-patched
+	recovers
+}
+
 # qps SIDE: of its HCA
 qps()
 {
@@ -291,7 +302,7 @@ run "no receive posted" rnr
 run "nothing comes through for a while" cut_off
 run "peer gone without a word, and back" gone
 run "other LID of the receiver" other_lid b
-run "no memory for pages" no_memory fail_page_alloc
+run "no memory for pages" no_pages
 run "no memory for packets" no_memory failslab
 run "nothing is left of $ROUNDS connections" no_leak
 run "no leak that kmemleak knows of" kmemleak

@@ -70,27 +70,53 @@ check_udp()
 	no_csum_errors a b
 }
 
+# Neighbours are found by datagrams, again and again: their old buffers are in use for
+# a while.
+check_neighbours()
+{
+	under_pressure ask_around
+	snap
+	grew a.rx_dropped -eq 0
+	grew b.rx_dropped -eq 0
+}
+
+ask_around()
+{
+	local i
+
+	for ((i = 0; i < 50; i++)); do
+		ip -n "${NS[a]}" neigh flush dev "${DEV[a]}"
+		ping_to a b 4 || { fail "no answer over IPv4"; return; }
+		ping_to a b 6 || { fail "no answer over IPv6"; return; }
+	done
+}
+
 # What allocations of more than a page are there in the driver's data path, or above
 # it, that are not only a first try? (That one has __GFP_NORETRY.)
 check_trace()
 {
-	local event=$TRACE/events/kmem/mm_page_alloc found
+	local event=$TRACE/events/kmem/mm_page_alloc found lost was
 
 	[[ -e $event/trigger ]] || { skip "no event kmem:mm_page_alloc"; return; }
 	echo "stacktrace if order > 0" >$event/trigger || { skip "no stack traces"; return; }
 	echo "order > 0" >$event/filter
+	was=$(sed 's/ .*//' $TRACE/buffer_size_kb)	# "1408", or "7 (expanded: 1408)"
+	echo 16384 >$TRACE/buffer_size_kb
 	echo >$TRACE/trace
 	echo 1 >$event/enable
 	"$@"
 	echo 0 >$event/enable
+	lost=$(awk '/^overrun:/ { n += $2 } END { print n + 0 }' $TRACE/per_cpu/cpu*/stats)
 	echo "!stacktrace if order > 0" >$event/trigger
 	echo 0 >$event/filter
 	# Each event on one line, with its stack
 	found=$(awk '/mm_page_alloc:/ { if (event) print event; event = $0; next }
-		     /=>/ { event = event $0 } END { print event }' $TRACE/trace |
+		     /=>/ && event { event = event $0 } END { print event }' $TRACE/trace |
 		grep 'ipoib_' | grep -v __GFP_NORETRY)
 	echo >$TRACE/trace
+	echo "$was" >$TRACE/buffer_size_kb
 	[[ -z $found ]] || fail "$(head -c 3000 <<<"$found")"
+	expect "lost events" "$lost" -eq 0
 }
 
 all_ways()
@@ -141,7 +167,7 @@ stock_drops()
 [[ -e $FAIL/probability ]] || skip_all "this kernel has no fail_page_alloc"
 sim || skip_all "needs ibdevsim, but IPOIB_IF is set"
 need_stock
-plan 31 "$ORDER0_MIB"
+plan 32 "$ORDER0_MIB"
 reserve
 trap 'unreserve; cleanup' EXIT
 
@@ -162,6 +188,10 @@ for sge in 16 18 30; do
 	done
 	ipoib_down
 done
+
+ipoib_up patched-patched
+run "neighbours" check_neighbours
+ipoib_down
 
 ipoib_up patched-stock max_send_sge=16
 run "the unmodified driver, as a control" stock_drops
