@@ -2,7 +2,7 @@
 /*
  * KUnit tests of connected mode, included by ipoib_cm.c: what the private data of
  * REQ and REP say, which packets are marked, what becomes of a mark, how packets
- * are repacked, and that the pages are used again.
+ * are repacked, and that the pages of received ones are used again.
  */
 
 #include <kunit/test.h>
@@ -187,6 +187,19 @@ static struct sk_buff *ipoib_test_skb(struct kunit *test, unsigned int len,
 	return skb;
 }
 
+/* How many bytes of such a packet are not what they were? */
+static unsigned int ipoib_test_bad_bytes(const struct sk_buff *skb)
+{
+	unsigned int i, bad = 0;
+	u8 byte;
+
+	for (i = 0; i < skb->len; i++) {
+		skb_copy_bits(skb, i, &byte, 1);
+		bad += byte != ipoib_test_byte(i);
+	}
+	return bad;
+}
+
 static struct sk_buff *ipoib_test_make(struct kunit *test,
 				       const struct ipoib_test_pkt *p)
 {
@@ -365,7 +378,7 @@ struct ipoib_test_repack {
 	const char *name;
 	unsigned int len, headlen, frag;
 	unsigned int max_sge;
-	unsigned int nr_frags;	/* on 4 KB pages */
+	unsigned int pieces;	/* on 4 KB pages */
 };
 
 static const struct ipoib_test_repack ipoib_test_repacks[] = {
@@ -373,14 +386,14 @@ static const struct ipoib_test_repack ipoib_test_repacks[] = {
 	{ "64 KB, 1 SGE", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 1, 1 },
 	{ "64 KB, 2 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 2, 2 },
 	{ "64 KB, 3 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 3, 2 },
-	{ "64 KB, 8 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 8, 8 },
-	{ "64 KB, 15 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 15, 8 },
-	{ "64 KB, 16 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 16, 16 },
-	{ "64 KB, 18 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 18, 16 },
-	{ "64 KB, 30 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 30, 16 },
-	{ "28 KB, 2 SGEs", 28672, 56, SZ_2K, 2, 2 },
-	{ "odd pieces", 17 * 333, 333, 333, 4, 2 },
-	{ "one linear piece", 20000, 20000, 1, 16, 5 },
+	{ "64 KB, 8 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 8, 2 },
+	{ "64 KB, 15 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 15, 2 },
+	{ "64 KB, 16 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 16, 2 },
+	{ "64 KB, 18 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 18, 2 },
+	{ "64 KB, 30 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 30, 2 },
+	{ "28 KB, 2 SGEs", 28672, 56, SZ_2K, 2, 1 },
+	{ "odd pieces", 17 * 333, 333, 333, 4, 1 },
+	{ "one linear piece", 20000, 20000, 1, 16, 2 },
 };
 
 KUNIT_ARRAY_PARAM_DESC(ipoib_test_repacks, ipoib_test_repacks, name);
@@ -390,8 +403,7 @@ static void ipoib_test_repack(struct kunit *test)
 	const struct ipoib_test_repack *t = test->param_value;
 	struct ipoib_cm_tx tx = { .max_send_sge = t->max_sge };
 	struct sk_buff *skb = ipoib_test_skb(test, t->len, t->headlen, t->frag);
-	unsigned int i, truesize, bad = 0;
-	u8 byte;
+	unsigned int i, pieces, truesize;
 
 	skb->protocol = htons(ETH_P_IPV6);
 	skb->mark = 0x1234;
@@ -404,10 +416,10 @@ static void ipoib_test_repack(struct kunit *test)
 	ipoib_test_own_skb(test, skb);
 
 	KUNIT_EXPECT_EQ(test, skb->len, t->len);
-	KUNIT_EXPECT_EQ(test, skb_headlen(skb), 0);
+	pieces = skb_shinfo(skb)->nr_frags + !!skb_headlen(skb);
 	if (PAGE_SIZE == SZ_4K)
-		KUNIT_EXPECT_EQ(test, skb_shinfo(skb)->nr_frags, t->nr_frags);
-	KUNIT_EXPECT_LE(test, skb_shinfo(skb)->nr_frags, t->max_sge);
+		KUNIT_EXPECT_EQ(test, pieces, t->pieces);
+	KUNIT_EXPECT_LE(test, pieces, t->max_sge);
 	KUNIT_EXPECT_FALSE(test, skb_has_shared_frag(skb));
 	KUNIT_EXPECT_EQ(test, ntohs(skb->protocol), ETH_P_IPV6);
 	KUNIT_EXPECT_EQ(test, skb->mark, 0x1234);
@@ -418,42 +430,123 @@ static void ipoib_test_repack(struct kunit *test)
 	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
 		truesize += page_size(skb_frag_page(&skb_shinfo(skb)->frags[i]));
 	KUNIT_EXPECT_EQ(test, skb->truesize, truesize);
-
-	for (i = 0; i < skb->len; i++) {
-		skb_copy_bits(skb, i, &byte, 1);
-		bad += byte != ipoib_test_byte(i);
-	}
-	KUNIT_EXPECT_EQ(test, bad, 0);
+	KUNIT_EXPECT_EQ(test, ipoib_test_bad_bytes(skb), 0);
 }
 
-KUNIT_DEFINE_ACTION_WRAPPER(ipoib_test_destroy_pool, page_pool_destroy,
-			    struct page_pool *);
+/* No pieces, or others than pages of 4 KB: it may be left alone */
+static const struct ipoib_test_repack ipoib_test_ends[] = {
+	{ "8 KB, 16 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 16, 16 },
+	{ "12 KB, 15 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 15, 15 },
+	{ "32 KB, 10 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 10, 10 },
+	{ "36 KB, 9 SGEs", IPOIB_CM_BUF_SIZE, 56, SZ_4K, 9, 0 },
+	{ "no linear part", IPOIB_CM_BUF_SIZE, 0, SZ_4K, 15, 15 },
+	{ "no linear part, 1 SGE", 10 * 333, 0, 333, 1, 1 },
+	{ "1 SGE", 10 * 333, 333, 333, 1, 0 },
+	/* What is kept fits into the linear part. */
+	{ "tiny pieces", 17 * 8, 8, 8, 16, 2 },
+};
 
-/*
- * With a pool, the pages of one packet are those of the next. Bigger chunks do not
- * come from there, whatever the packet says.
- */
-static void ipoib_test_recycle(struct kunit *test)
+KUNIT_ARRAY_PARAM_DESC(ipoib_test_ends, ipoib_test_ends, name);
+
+static void ipoib_test_repack_end(struct kunit *test)
 {
-	const struct page_pool_params params = { .nid = NUMA_NO_NODE };
-	struct ipoib_cm_tx tx = { .pool = page_pool_create(&params) };
-	struct sk_buff *skb;
-	int i;
+	const struct ipoib_test_repack *t = test->param_value;
+	struct ipoib_cm_tx tx = { .max_send_sge = t->max_sge };
+	struct sk_buff *skb = ipoib_test_skb(test, t->len, t->headlen, t->frag);
+	struct page *page = skb_frag_page(skb_shinfo(skb)->frags);
+	struct sk_buff *clone, *new;
+	unsigned int pieces;
 
-	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, tx.pool);
-	KUNIT_ASSERT_EQ(test, 0,
-			kunit_add_action_or_reset(test, ipoib_test_destroy_pool,
-						  tx.pool));
-	for (i = 0; i < 200; i++) {
-		tx.max_send_sge = i & 1 ? 16 : 8;
-		skb = ipoib_test_skb(test, IPOIB_CM_BUF_SIZE, 56, SZ_4K);
-		skb = ipoib_cm_repack(&tx, skb);
-		KUNIT_EXPECT_NOT_NULL(test, skb);
-		kfree_skb(skb);
-	}
-	/* Far fewer than were used; not just 16, as it allocates some in advance */
-	KUNIT_EXPECT_LT(test, tx.pool->pages_state_hold_cnt,
-			100 * IPOIB_CM_RX_SG / 2);
+	skb->mark = 0x1234;
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_headroom(skb) + t->headlen / 2;
+	ipoib_test_own_skb(test, skb);
+	/* As TCP keeps one, and sends the other */
+	clone = skb_clone(skb, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, clone);
+	new = ipoib_cm_repack_end(&tx, clone);
+	ipoib_test_own_skb(test, new ?: clone);
+
+	KUNIT_EXPECT_EQ(test, skb->len, t->len);
+	KUNIT_EXPECT_EQ(test, ipoib_test_bad_bytes(skb), 0);
+	KUNIT_EXPECT_EQ(test, !!skb_cloned(skb), !new);
+	if (PAGE_SIZE == SZ_4K)
+		KUNIT_EXPECT_EQ(test, !!new, !!t->pieces);
+	if (!new)
+		return;
+
+	KUNIT_EXPECT_EQ(test, new->len, t->len);
+	KUNIT_EXPECT_EQ(test, ipoib_test_bad_bytes(new), 0);
+	KUNIT_EXPECT_EQ(test, new->mark, 0x1234);
+	KUNIT_EXPECT_EQ(test, skb_checksum_start_offset(new), t->headlen / 2);
+	pieces = skb_shinfo(new)->nr_frags + !!skb_headlen(new);
+	KUNIT_EXPECT_LE(test, pieces, t->max_sge);
+	if (PAGE_SIZE == SZ_4K)
+		KUNIT_EXPECT_EQ(test, pieces, t->pieces);
+	if (pieces > 2)
+		KUNIT_EXPECT_PTR_EQ(test, skb_frag_page(skb_shinfo(new)->frags),
+				    page);
+}
+
+struct ipoib_test_ubuf {
+	struct ubuf_info ubuf;
+	int copied, done;
+};
+
+static void ipoib_test_ubuf_complete(struct sk_buff *skb, struct ubuf_info *ubuf,
+				     bool success)
+{
+	struct ipoib_test_ubuf *u = container_of(ubuf, struct ipoib_test_ubuf, ubuf);
+
+	u->copied += !success;
+	u->done += refcount_dec_and_test(&ubuf->refcnt);
+}
+
+static const struct ubuf_info_ops ipoib_test_ubuf_ops = {
+	.complete = ipoib_test_ubuf_complete,
+};
+
+static struct sk_buff *ipoib_test_zcopy_skb(struct kunit *test,
+					    struct ipoib_test_ubuf *u, u8 flags)
+{
+	struct sk_buff *skb = ipoib_test_skb(test, IPOIB_CM_BUF_SIZE, 56, SZ_4K);
+
+	u->ubuf.ops = &ipoib_test_ubuf_ops;
+	u->ubuf.flags = SKBFL_ZEROCOPY_FRAG | flags;
+	refcount_set(&u->ubuf.refcnt, 1);
+	skb_zcopy_init(skb, &u->ubuf);
+	return skb;
+}
+
+/* Whose pages they are hears once that they are free, and whether they were copied */
+static void ipoib_test_zcopy(struct kunit *test)
+{
+	struct ipoib_cm_tx tx = { .max_send_sge = 16 };
+	struct ipoib_test_ubuf whole = {}, end = {}, orphan = {};
+	struct sk_buff *skb, *new;
+
+	skb = ipoib_test_zcopy_skb(test, &whole, SKBFL_DONT_ORPHAN);
+	new = ipoib_cm_repack(&tx, skb);
+	KUNIT_ASSERT_NOT_NULL(test, new);
+	KUNIT_EXPECT_EQ(test, whole.done, 1);
+	KUNIT_EXPECT_EQ(test, whole.copied, 1);
+	kfree_skb(new);
+	KUNIT_EXPECT_EQ(test, whole.done, 1);
+
+	skb = ipoib_test_zcopy_skb(test, &end, SKBFL_DONT_ORPHAN);
+	new = ipoib_cm_repack_end(&tx, skb);
+	KUNIT_ASSERT_NOT_NULL(test, new);
+	KUNIT_EXPECT_EQ(test, end.done, 0);
+	kfree_skb(new);
+	KUNIT_EXPECT_EQ(test, end.done, 1);
+	KUNIT_EXPECT_EQ(test, end.copied, 0);
+
+	/* Whoever copies the headers has to copy these, too */
+	skb = ipoib_test_zcopy_skb(test, &orphan, 0);
+	KUNIT_ASSERT_NULL(test, ipoib_cm_repack_end(&tx, skb));
+	KUNIT_EXPECT_EQ(test, orphan.done, 0);
+	kfree_skb(skb);
+	KUNIT_EXPECT_EQ(test, orphan.done, 1);
 }
 
 /* The sum over pages that may change is what skb_checksum_help() would compute */
@@ -548,6 +641,42 @@ static void ipoib_test_sum_out_of_bounds(struct kunit *test)
 	KUNIT_ASSERT_PTR_EQ(test, skb, was);
 }
 
+KUNIT_DEFINE_ACTION_WRAPPER(ipoib_test_destroy_pool, page_pool_destroy,
+			    struct page_pool *);
+
+/* The pages of one packet are those of the next. */
+static void ipoib_test_recycle(struct kunit *test)
+{
+	const struct page_pool_params params = { .nid = NUMA_NO_NODE };
+	struct ipoib_dev_priv *priv = ipoib_test_priv(test);
+	struct ipoib_cm_rx_buf buf;
+	struct page_pool *pool;
+	struct sk_buff *skb;
+	int i;
+
+	priv->ca = kunit_kzalloc(test, sizeof(*priv->ca), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, priv->ca);
+	if (!ib_uses_virt_dma(priv->ca))
+		kunit_skip(test, "there is no device for DMA");
+
+	pool = page_pool_create(&params);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, pool);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, ipoib_test_destroy_pool,
+						  pool));
+	priv->cm.rx_pool = pool;
+	KUNIT_ASSERT_EQ(test, 0, ipoib_cm_alloc_rx_pages(priv, &buf, IPOIB_CM_RX_SG,
+							 GFP_KERNEL));
+	for (i = 0; i < 100; i++) {
+		skb = ipoib_cm_rx_skb(priv, &buf, IPOIB_CM_BUF_SIZE);
+		KUNIT_EXPECT_NOT_NULL(test, skb);
+		kfree_skb(skb);
+	}
+	ipoib_cm_free_rx_pages(priv, &buf, IPOIB_CM_RX_SG);
+	/* Far fewer than were used; not just 32, as it allocates some in advance */
+	KUNIT_EXPECT_LT(test, pool->pages_state_hold_cnt, 100 * IPOIB_CM_RX_SG / 2);
+}
+
 static struct kunit_case ipoib_cm_test_cases[] = {
 	KUNIT_CASE_PARAM(ipoib_test_get_caps, ipoib_test_caps_gen_params),
 	KUNIT_CASE(ipoib_test_set_caps),
@@ -556,6 +685,8 @@ static struct kunit_case ipoib_cm_test_cases[] = {
 	KUNIT_CASE_PARAM(ipoib_test_rx_csum, ipoib_test_pkts_gen_params),
 	KUNIT_CASE(ipoib_test_chunk_order),
 	KUNIT_CASE_PARAM(ipoib_test_repack, ipoib_test_repacks_gen_params),
+	KUNIT_CASE_PARAM(ipoib_test_repack_end, ipoib_test_ends_gen_params),
+	KUNIT_CASE(ipoib_test_zcopy),
 	KUNIT_CASE(ipoib_test_recycle),
 	KUNIT_CASE(ipoib_test_sum),
 	KUNIT_CASE(ipoib_test_sum_zero),

@@ -159,7 +159,7 @@ run "UDP of 65000 bytes, offload off, patched against stock at both ends" \
 	ratio 95 agreed_off stock udp
 run "TCP, write(), 16 SGEs against 32" ratio 90 sge16 sge32 tcp
 run "TCP, sendfile(), 16 SGEs and MTU 61492 against 32" ratio 90 sge16_mtu sge32 -m tcp
-# It has 18 pieces, so that all of it is copied: not reached so far.
+# It has 18 pieces, so that three of them are copied.
 run "TCP, sendfile(), 16 SGEs against 32" ratio 90 sge16 sge32 -m tcp
 run "UDP of 65000 bytes, 16 SGEs against 32" ratio 90 sge16 sge32 udp
 

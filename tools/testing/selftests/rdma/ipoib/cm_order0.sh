@@ -11,10 +11,10 @@
 #           | ibdevsim0                     | ibdevsim1
 #           +---------- ibdevsim -----------+
 #
-# Each allocation of more than a page fails that may not wait: fault injection of the
-# kernel. ORDER0_MIB (default 32) is sent over TCP in each case. The peer that has not
-# agreed to leave checksums out is one with "rx off": an unmodified one would itself
-# have no memory to receive anything.
+# Each allocation of more than a page (of MIN_ORDER or above) fails that may not wait:
+# fault injection of the kernel. ORDER0_MIB (default 32) is sent over TCP in each case.
+# The peer that has not agreed to leave checksums out is one with "rx off": an unmodified
+# one would itself have no memory to receive anything.
 
 # shellcheck source=/dev/null
 source "$(dirname "$(readlink -f "$0")")/lib.sh"
@@ -23,6 +23,7 @@ FAIL=/sys/kernel/debug/fail_page_alloc
 TRACE=/sys/kernel/tracing
 MIN_FREE=/proc/sys/vm/min_free_kbytes
 ORDER0_MIB=${ORDER0_MIB:-32}
+MIN_ORDER=1
 # shellcheck disable=SC2034 # for lib.sh
 XFER_TIMEOUT=$((120 * PATIENCE))
 
@@ -32,7 +33,7 @@ pressure()
 	local probability=0
 
 	[[ $1 == off ]] || probability=100
-	echo 1 >$FAIL/min-order
+	echo "$MIN_ORDER" >$FAIL/min-order
 	echo Y >$FAIL/ignore-gfp-wait
 	echo 0 >$FAIL/verbose
 	echo -1 >$FAIL/times
@@ -65,6 +66,31 @@ check_udp()
 {
 	under_pressure udp a b "$1" 200 65000 || return
 	snap
+	grew a.tx_dropped -eq 0
+	grew b.rx_dropped -eq 0
+	no_csum_errors a b
+}
+
+# Nothing is short: then 16 SGEs are too few for sendfile(), but little is copied
+check_plenty()
+{
+	tcp a b 4 -w sendfile && tcp a b 4 -w zerocopy || return
+	snap
+	grew a.tx_repacked -ge 1
+	grew a.tx_dropped -eq 0
+	grew b.rx_dropped -eq 0
+	no_csum_errors a b
+}
+
+# 16 KB in one piece are what 4 SGEs need, and all that there is. 61000 bytes are not a
+# multiple of that.
+check_chunks()
+{
+	local MIN_ORDER=3
+
+	under_pressure tcp a b 4 -w sendfile && under_pressure udp a b 4 200 61000 || return
+	snap
+	grew a.tx_repacked -ge 200
 	grew a.tx_dropped -eq 0
 	grew b.rx_dropped -eq 0
 	no_csum_errors a b
@@ -167,7 +193,7 @@ stock_drops()
 [[ -e $FAIL/probability ]] || skip_all "this kernel has no fail_page_alloc"
 sim || skip_all "needs ibdevsim, but IPOIB_IF is set"
 need_stock
-plan 32 "$ORDER0_MIB"
+plan 34 "$ORDER0_MIB"
 reserve
 trap 'unreserve; cleanup' EXIT
 
@@ -188,6 +214,14 @@ for sge in 16 18 30; do
 	done
 	ipoib_down
 done
+
+ipoib_up patched-patched max_send_sge=16
+run "16 SGEs, enough memory" check_plenty
+ipoib_down
+
+ipoib_up patched-patched max_send_sge=4
+run "4 SGEs, chunks of 16 KB" check_chunks
+ipoib_down
 
 ipoib_up patched-patched
 run "neighbours" check_neighbours
