@@ -96,6 +96,18 @@ check_chunks()
 	no_csum_errors a b
 }
 
+# 4 SGEs, and single pages only: such a packet is dropped, and counted
+check_too_small()
+{
+	! under_pressure on a ping -q -c 3 -i 0.2 -W 1 -s 61000 "${ADDR[b4]}" >/dev/null ||
+		fail "there is an answer"
+	snap
+	grew a.tx_dropped -ge 3
+	grew a.tx_repacked -eq 0
+	ping_to a b 4 || fail "no answer without pressure"
+	snap
+}
+
 # Neighbours are found by datagrams, again and again: their old buffers are in use for
 # a while.
 check_neighbours()
@@ -193,7 +205,7 @@ stock_drops()
 [[ -e $FAIL/probability ]] || skip_all "this kernel has no fail_page_alloc"
 sim || skip_all "needs ibdevsim, but IPOIB_IF is set"
 need_stock
-plan 34 "$ORDER0_MIB"
+plan 35 "$ORDER0_MIB"
 reserve
 trap 'unreserve; cleanup' EXIT
 
@@ -221,6 +233,7 @@ ipoib_down
 
 ipoib_up patched-patched max_send_sge=4
 run "4 SGEs, chunks of 16 KB" check_chunks
+run "4 SGEs, single pages" check_too_small
 ipoib_down
 
 ipoib_up patched-patched
