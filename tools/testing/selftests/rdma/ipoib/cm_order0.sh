@@ -71,7 +71,7 @@ check_udp()
 	no_csum_errors a b
 }
 
-# Nothing is short: then 16 SGEs are too few for sendfile(), but little is copied
+# Nothing is short but SGEs: packets of sendfile() are repacked, and stay intact
 check_plenty()
 {
 	tcp a b 4 -w sendfile && tcp a b 4 -w zerocopy || return
