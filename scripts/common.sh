@@ -23,7 +23,7 @@ LTS=6.12				# what is built and booted
 OLD=6.1					# the series must still apply to it
 
 # What is called, as need_packages wants it, so that those who need several ask once.
-FETCHING=(git xz:xz-utils dpkg-deb:dpkg depmod:kmod :debian-archive-keyring)
+FETCHING=(git patch xz:xz-utils dpkg-deb:dpkg depmod:kmod :debian-archive-keyring)
 BUILDING=(make gcc git rsync strip:binutils depmod:kmod :libelf1)
 BUILDING_UM=(flex bison bc perl :libc6-dev)
 BOOTING=(qemu-system-x86_64:qemu-system-x86 busybox cpio)
